@@ -9,7 +9,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 from django.db import models
-from django.db.models.functions import Reverse
 from django.utils.translation import gettext_lazy as _
 
 from traceability.core.codes import Level, Scheme
@@ -235,6 +234,22 @@ class CellFingerprint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.fingerprint} in {self.battery_id}"
+
+
+class BatteryParty(models.Model):
+    """An organisation that has to do with a battery (registered it, made it, recorded on it) and
+    therefore may read it. `queries.visibility` decides from these rows and from roles.
+    """
+
+    pk = models.CompositePrimaryKey("battery_id", "organisation_id")
+    battery_id = models.UUIDField()
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="+")
+
+    class Meta:
+        db_table = "battery_party"
+
+    def __str__(self) -> str:
+        return f"{self.organisation_id} of {self.battery_id}"
 
 
 class Installation(models.Model):
