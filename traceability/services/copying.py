@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from traceability.core import chain
+from traceability.core.canonical import commitment
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,7 +25,6 @@ TRAILER = b"\xff\xff"
 POSTGRES_EPOCH_US = 946_684_800_000_000
 # Larger writes stop client and server from overlapping.
 BLOCK_BYTES = 1 << 16
-ZEROS = bytes(32)
 
 BIRTHS = (
     "COPY event (battery_id, seq, kind, schema, site, occurred_at, recorded_at, actor, unit,"
@@ -39,26 +39,26 @@ def copy_births(
     cursor: Any, events: Sequence[NewEvent], actor: int, unit: int, recorded_at: datetime
 ) -> list[bytes]:
     """Send first records by COPY and return their leaves, 32 bytes each, in the order given."""
-    recorded_us = chain.microseconds(recorded_at)
+    recorded_us = chain.microseconds_of(recorded_at)
     leaves: list[bytes] = []
     send_leaf = leaves.append
 
     def rows() -> Iterable[bytes]:
         recorded = recorded_us - POSTGRES_EPOCH_US
         for ordinal, event in enumerate(events):
-            occurred_us = chain.microseconds(event.occurred_at)
+            occurred_us = chain.microseconds_of(event.occurred_at)
             body = event.body.encode()
             leaf = chain.leaf_of(
                 event.kind,
                 0,
-                event.schema,
                 occurred_us,
                 recorded_us,
                 actor,
                 event.site,
+                event.schema,
                 event.code.encode(),
-                ZEROS,
-                chain.payload_commitment(event.salt, body),
+                chain.NO_RECORD,
+                commitment(event.salt, body),
             )
             send_leaf(leaf)
             yield _BIRTH(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -23,16 +23,14 @@ from traceability.core import canonical, chain, codes, submission
 from traceability.core.errors import AlreadyRegistered, LedgerBusy, Malformed, StaleHead
 from traceability.core.events import EventKind
 from traceability.models.parties import Credential
+from traceability.services.copying import copy_births
 
 STALE_HEAD = "LG001"
 UNIQUE_VIOLATION = "23505"
 # Serialisation failure, deadlock, lock timeout: the same call may succeed a moment later.
 TRY_AGAIN = frozenset({"40001", "40P01", "55P03"})
-SALT_BYTES = 16
-MOST_EVENTS_PER_SUBMISSION = 1 << 20
 # Below this the set-based function is as fast as COPY and needs no right to the table.
 COPY_FROM = 1_000
-COPY_BLOCK_BYTES = 1 << 16
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,9 +64,18 @@ class NewEvent:
     site: int = 0
     joint: Joint | None = None
 
-    def commitment(self) -> bytes:
-        """Return the inner commitment to the payload, 32 bytes."""
+    def inner_commitment(self) -> bytes:
+        """Return the commitment to this battery's own payload, 32 bytes."""
         return canonical.commitment(self.salt, self.body.encode())
+
+    def commitment(self) -> bytes:
+        """Return what the record carries: the inner commitment, or the joint one over it."""
+        inner = self.inner_commitment()
+        if self.joint is None:
+            return inner
+        return canonical.joint_commitment(
+            self.joint.event_id, self.joint.participants_n, self.joint.participants_hash, inner
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ def new_event(
         schema=schema,
         occurred_at=occurred_at,
         body=canonical.canonical(payload),
-        salt=secrets.token_bytes(SALT_BYTES),
+        salt=secrets.token_bytes(canonical.SALT_BYTES),
         site=site,
     )
 
@@ -146,7 +153,7 @@ def append_many(events: Sequence[NewEvent], *, credential: Credential) -> list[A
         AlreadyRegistered: a first event for a code that has a chain.
     """
     _demand_transaction()
-    if not 0 < len(events) <= MOST_EVENTS_PER_SUBMISSION:
+    if not 0 < len(events) <= submission.MOST_EVENTS:
         raise Malformed(field="events", reason="count", count=len(events))
     joints = [event.joint for event in events]
     columns = (
@@ -191,7 +198,7 @@ def append_births(events: Sequence[NewEvent], *, credential: Credential) -> list
     with _refusals(""), connection.cursor() as cursor:
         cursor.execute("SELECT o_unit, o_now FROM ledger_open_unit(%s)", (len(events),))
         unit, recorded_at = cursor.fetchone()
-        leaves = _copy_births(cursor, events, credential.number, unit, recorded_at)
+        leaves = copy_births(cursor, events, credential.number, unit, recorded_at)
     return [
         Appended(event.battery_id, 0, unit, k, recorded_at, leaf)
         for k, (event, leaf) in enumerate(zip(events, leaves, strict=True))
@@ -212,24 +219,10 @@ def joined(events: Sequence[NewEvent], *, event_id: UUID) -> list[NewEvent]:
     Each record carries the same id, the number of participants and the hash over all of them.
     """
     participants_hash = canonical.participants_hash(
-        [(event.battery_id.bytes, event.commitment()) for event in events]
+        [(event.battery_id.bytes, event.inner_commitment()) for event in events]
     )
     joint = Joint(event_id, len(events), participants_hash)
-    return [
-        NewEvent(
-            event.battery_id,
-            event.code,
-            event.expected_seq,
-            event.kind,
-            event.schema,
-            event.occurred_at,
-            event.body,
-            event.salt,
-            event.site,
-            joint,
-        )
-        for event in events
-    ]
+    return [replace(event, joint=joint) for event in events]
 
 
 def retrying_once(command: Callable[P, R]) -> Callable[P, R]:
@@ -253,7 +246,11 @@ def unit_root(events: Sequence[NewEvent]) -> bytes:
     return submission.unit_root(
         [
             submission.digest(
-                event.code, event.kind.value, event.schema, event.occurred_at, event.commitment()
+                event.code,
+                event.kind.value,
+                event.schema,
+                chain.microseconds_of(event.occurred_at),
+                event.commitment(),
             )
             for event in events
         ]
