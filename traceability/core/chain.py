@@ -174,7 +174,7 @@ def verify_chain(code: str, rows: Iterable[ChainRow]) -> ChainHead:
     return ChainHead(expected - 1, prev)
 
 
-def microseconds_of(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
     """Return an aware datetime as microseconds since 1970-01-01 UTC, exactly."""
     if moment.tzinfo is None:
         raise Malformed(field="time", reason="naive", text=moment.isoformat())
@@ -182,12 +182,12 @@ def microseconds_of(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def moment_of(microseconds: int) -> datetime:
+def moment_of(since_epoch_us: int) -> datetime:
     """Return the UTC datetime of microseconds since 1970-01-01 UTC, exactly."""
     try:
-        return _EPOCH + microseconds * _MICROSECOND
+        return _EPOCH + since_epoch_us * _MICROSECOND
     except OverflowError:
-        raise Malformed(field="time", reason="range", value=microseconds) from None
+        raise Malformed(field="time", reason="range", value=since_epoch_us) from None
 
 
 def _joint(

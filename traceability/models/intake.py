@@ -28,6 +28,8 @@ class StoredFile(models.Model):
 
 
 class JobState(StrEnum):
+    """Where a job is. Succeeded and failed are final."""
+
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -94,8 +96,9 @@ class Job(models.Model):
 
 
 class JobRows(models.Model):
-    """A thousand or so row results of a job, compressed together: a row each would cost as much
-    as the registration itself.
+    """Some thousand row results of a job, compressed together.
+
+    A database row for each would cost as much as the registration itself.
     """
 
     pk = models.CompositePrimaryKey("job_id", "part")

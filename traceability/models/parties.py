@@ -22,6 +22,8 @@ class User(AbstractUser):
 
 
 class OrganisationStatus(StrEnum):
+    """Whether an organisation may act, may only read and finish, or is gone."""
+
     ACTIVE = "active"
     SUSPENDED = "suspended"
     EXITED = "exited"
@@ -98,6 +100,8 @@ class Membership(models.Model):
 
 
 class CredentialKind(StrEnum):
+    """Who acts through a credential."""
+
     PEOPLE = "people"
     MACHINE = "machine"
     SYSTEM = "system"

@@ -158,9 +158,12 @@ class Battery(models.Model):
         ]
         indexes = [
             # Partial codes are searched from the front and from the back (worn labels).
-            models.Index(fields=["code"], name="battery_code_front", opclasses=["text_pattern_ops"]),
             models.Index(
-                models.expressions.F("registrant"), models.expressions.F("recorded_at").desc(),
+                fields=["code"], name="battery_code_front", opclasses=["text_pattern_ops"]
+            ),
+            models.Index(
+                models.expressions.F("registrant"),
+                models.expressions.F("recorded_at").desc(),
                 name="battery_by_registrant",
             ),
         ]
@@ -237,8 +240,9 @@ class CellFingerprint(models.Model):
 
 
 class BatteryParty(models.Model):
-    """An organisation that has to do with a battery (registered it, made it, recorded on it) and
-    therefore may read it. `queries.visibility` decides from these rows and from roles.
+    """An organisation that has to do with a battery: it registered, made or recorded on it.
+
+    `queries.visibility` decides from these rows and from roles who may read what.
     """
 
     pk = models.CompositePrimaryKey("battery_id", "organisation_id")

@@ -1,5 +1,6 @@
-"""Original files, kept under their hash below the data folder. The database knows the hash; the
-folder holds the bytes.
+"""Original files, kept under their hash below the data folder.
+
+The database knows the hash; the folder holds the bytes.
 """
 
 from __future__ import annotations

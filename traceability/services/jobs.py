@@ -53,14 +53,16 @@ def take_up(job_id: UUID) -> Job | None:
 
 
 def sweep() -> int:
-    """Send every job again that nobody holds, give up those taken up too often; return how many
-    were sent.
+    """Send every job again that nobody holds and return how many were sent.
+
+    Those taken up too often are given up.
     """
     now = timezone.now()
     overdue = Job.objects.filter(state__in=UNFINISHED, lease_until__lt=now)
     for job in overdue.filter(attempts__gte=settings.LEDGER_JOB_ATTEMPTS):
         fail(job, JobGaveUp(attempts=job.attempts), now=now)
-    due = list(overdue.filter(attempts__lt=settings.LEDGER_JOB_ATTEMPTS).values_list("id", flat=True))
+    again = overdue.filter(attempts__lt=settings.LEDGER_JOB_ATTEMPTS)
+    due = list(again.values_list("id", flat=True))
     # A queued job gets time to be taken up before it is sent once more.
     Job.objects.filter(id__in=due, state=JobState.QUEUED).update(lease_until=now + _lease())
     for job_id in due:
@@ -78,8 +80,9 @@ def fail(job: Job, refusal: TraceabilityError, *, now: datetime) -> None:
 
 
 class Progress:
-    """Reports how far a job is, and renews its lease, on a connection of its own: the job's own
-    transaction shows nothing until it commits.
+    """Reports how far a job is and renews its lease, on a connection of its own.
+
+    The job's own transaction shows nothing until it commits.
     """
 
     def __init__(self, job: Job) -> None:
