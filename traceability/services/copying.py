@@ -1,8 +1,8 @@
 """Binary COPY for the hot tables, with the rows packed by hand.
 
-The driver's own packing would cost as much as the hashing does. A binary COPY row is an int16 count of fields, then per field an int32 length and its bytes, all
-big-endian (PostgreSQL manual, «COPY», binary format). Timestamps are microseconds since
-2000-01-01 UTC.
+The driver's own packing would cost as much as the hashing does. A binary COPY row is an int16
+count of fields, then per field an int32 length and its bytes, all big-endian (PostgreSQL manual,
+«COPY», binary format). Timestamps are microseconds since 2000-01-01 UTC.
 """
 
 from __future__ import annotations
