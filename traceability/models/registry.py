@@ -113,7 +113,10 @@ class DesignPart(models.Model):
     their fingerprints, so two registrations that could claim one cell never look at once.
     """
 
-    design_part = models.CharField(max_length=24, primary_key=True)
+    design_part = models.CharField(max_length=14, primary_key=True)
+
+    class Meta:
+        db_table = "design_part"
 
     def __str__(self) -> str:
         return self.design_part
