@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from typing import TypeAlias
+from uuid import UUID
 
 from traceability.core.canonical import HASH_BYTES, SALT_BYTES
 from traceability.core.errors import ChainBroken, Malformed
@@ -33,9 +34,9 @@ _LIMITS = {"kind": 2**15, "schema": 2**15, "seq": 2**31, "site": 2**31, "actor":
 # One row of a chain as it is stored, times in microseconds since 1970-01-01 UTC:
 # (seq, kind, schema, occurred_us, recorded_us, actor, site,
 #  event_id, participants_n, participants_hash, body, salt, pcommit, leaf).
-# event_id is 16 bytes, or anything with them as `.bytes` (UUID), or None.
+# A UUID may also be given as its 16 bytes.
 ChainRow: TypeAlias = tuple[
-    int, int, int, int, int, int, int, object, int | None, bytes | None, str | None,
+    int, int, int, int, int, int, int, UUID | bytes | None, int | None, bytes | None, str | None,
     bytes | None, bytes | None, bytes,
 ]  # fmt: skip
 
@@ -193,15 +194,15 @@ def moment_of(since_epoch_us: int) -> datetime:
 def _joint(
     code: str,
     seq: int,
-    event_id: object,
+    event_id: UUID | bytes | None,
     participants_n: int | None,
     participants_hash: bytes | None,
     inner: bytes,
 ) -> bytes:
     """Return the commitment of a joint event's record, or refuse an incomplete statement."""
-    id_bytes = getattr(event_id, "bytes", event_id)
+    id_bytes = event_id.bytes if isinstance(event_id, UUID) else event_id
     if (
-        not isinstance(id_bytes, bytes)
+        id_bytes is None
         or len(id_bytes) != 16
         or participants_n is None
         or not 2 <= participants_n < 2**31
