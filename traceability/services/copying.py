@@ -38,14 +38,14 @@ def copy_births(
     cursor: Any, events: Sequence[NewEvent], actor: int, unit: int, recorded_at: datetime
 ) -> list[bytes]:
     """Send first records by COPY and return their leaves, 32 bytes each, in the order given."""
-    recorded_us = chain.microseconds_of(recorded_at)
+    recorded_us = chain.microseconds(recorded_at)
     leaves: list[bytes] = []
     send_leaf = leaves.append
 
     def rows() -> Iterable[bytes]:
         recorded = recorded_us - POSTGRES_EPOCH_US
         for ordinal, event in enumerate(events):
-            occurred_us = chain.microseconds_of(event.occurred_at)
+            occurred_us = chain.microseconds(event.occurred_at)
             body = event.body.encode()
             leaf = chain.leaf_of(
                 event.kind,

@@ -79,6 +79,12 @@ def fail(job: Job, refusal: TraceabilityError, *, now: datetime) -> None:
     job.save(update_fields=["state", "refusal", "finished_at", "lease_until"])
 
 
+def hand_over(job: Job) -> None:
+    """Give a job back for another worker, at once."""
+    Job.objects.filter(id=job.id).update(state=JobState.QUEUED, lease_until=timezone.now())
+    remind(job.id)
+
+
 class Progress:
     """Reports how far a job is and renews its lease, on a connection of its own.
 

@@ -249,7 +249,7 @@ def unit_root(events: Sequence[NewEvent]) -> bytes:
                 event.code,
                 event.kind.value,
                 event.schema,
-                chain.microseconds_of(event.occurred_at),
+                chain.microseconds(event.occurred_at),
                 event.commitment(),
             )
             for event in events
