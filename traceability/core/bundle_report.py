@@ -33,8 +33,9 @@ _PROOF = {
 }
 _PROVEN = {
     "chain": (
-        "首尾记录之间没有被修改、插入、删除或调换",
-        "between its first and last record nothing was changed, inserted, dropped or moved",
+        "记录环环相扣: 不重算其后全部记录, 就无法修改、插入、删除或调换任何一条",
+        "its records follow from each other: none can be changed, inserted, dropped or moved"
+        " unless all later ones are computed anew",
     ),
     "payloads": ("所附内容就是记录所承诺的内容", "the payloads are those the records commit to"),
     "manifest": ("组成清单就是记录所承诺的清单", "the manifest is the one the record commits to"),

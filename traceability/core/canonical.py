@@ -28,8 +28,8 @@ BATTERY_ID_BYTES = 16
 INTEGER_LIMIT = 2**53
 # Deeper nesting is no payload; a fixed limit refuses alike on every interpreter.
 MOST_LEVELS = 32
-# A decimal with more places than this is an accident of arithmetic, not a measurement.
-MOST_DECIMAL_PLACES = 64
+# A decimal with more digits than this is an accident of arithmetic, not a measurement.
+MOST_DECIMAL_DIGITS = 64
 
 _payload_prefix = sha256(b"ledger/payload/v1\0").copy
 _PARTICIPANTS = b"ledger/participants/v1\0"
@@ -125,9 +125,10 @@ def decimal_text(value: Decimal) -> str:
     """Return a decimal in plain notation: no exponent, its own places, no negative zero."""
     if not value.is_finite():
         _refuse("not_a_number")
-    # A number of this many digits is a typing error, and "1E+999999" would fill the disk.
-    if max(abs(value.adjusted()), len(value.as_tuple().digits)) > MOST_DECIMAL_PLACES:
-        _refuse("decimal_places")
+    # "1E+999999" would fill the disk.
+    digits = len(value.as_tuple().digits)
+    if max(abs(value.adjusted()) + 1, digits) > MOST_DECIMAL_DIGITS:
+        _refuse("decimal_digits")
     return format(value or value.copy_abs(), "f")
 
 
