@@ -7,6 +7,7 @@ from enum import StrEnum
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from traceability.core.registration import Basis
 from traceability.models.constraints import hash_length, vocabulary
 from traceability.models.parties import Credential, Organisation, User
 
@@ -55,6 +56,7 @@ class Job(models.Model):
     file = models.ForeignKey(StoredFile, models.PROTECT, related_name="+")
     filename = models.CharField(max_length=255)
     structure = models.CharField(max_length=10)
+    basis = models.CharField(max_length=16, choices=[(b.value, b.value) for b in Basis])
     on_error = models.CharField(max_length=4, choices=[(o.value, o.value) for o in OnError])
     is_dry_run = models.BooleanField()
     state = models.CharField(
@@ -79,6 +81,7 @@ class Job(models.Model):
         constraints = [
             vocabulary("state", JobState, table="job"),
             vocabulary("on_error", OnError, table="job"),
+            vocabulary("basis", Basis, table="job"),
             hash_length("request_sha256", table="job"),
             models.UniqueConstraint(fields=["organisation", "key"], name="job_key_once"),
         ]
