@@ -29,7 +29,9 @@ PACK, MODULE, CELL = ROWS[0], ROWS[1], ROWS[2]
 
 def naive_leaf(row):
     *rest, produced_on = row
-    return naive.manifest_leaf(*rest, f"{produced_on:%Y%m%d}" if produced_on else "00000000")
+    return naive.manifest_leaf(
+        *rest, produced_on.isoformat().replace("-", "") if produced_on else "0" * 8
+    )
 
 
 def pack_of(modules=8, cells=96, serial=1, step=1):

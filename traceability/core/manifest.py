@@ -319,15 +319,15 @@ def _check_codes(codes: Sequence[str]) -> None:
         or not 1 <= min(map(len, codes)) <= max(map(len, codes)) <= _LONGEST_CODE
     ):
         permitted = frozenset(_CODE_BYTES.decode())
-        for position, code in enumerate(codes):
-            if not 1 <= len(code) <= _LONGEST_CODE or not permitted.issuperset(code):
-                _refuse("code", position)
+        offenders = (
+            position
+            for position, code in enumerate(codes)
+            if not 1 <= len(code) <= _LONGEST_CODE or not permitted.issuperset(code)
+        )
+        _refuse("code", next(offenders))
     if len(set(codes)) != len(codes):
-        seen: set[str] = set()
-        for position, code in enumerate(codes):
-            if code in seen:
-                _refuse("duplicate", position)
-            seen.add(code)
+        first_at = {code: position for position, code in reversed(list(enumerate(codes)))}
+        _refuse("duplicate", next(at for at, code in enumerate(codes) if first_at[code] != at))
 
 
 def _packed(components: Sequence[Row]) -> bytes:
