@@ -80,14 +80,19 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where a record came to stand. `leaf` is its hash, 32 bytes."""
+    """Where an event came to stand. `leaf` is its record's hash, 32 bytes."""
 
-    battery_id: UUID
+    event: NewEvent
     seq: int
     unit: int
     ordinal: int
     recorded_at: datetime
     leaf: bytes
+
+    @property
+    def battery_id(self) -> UUID:
+        """Return whose chain the record stands in."""
+        return self.event.battery_id
 
 
 def new_event(
@@ -121,7 +126,7 @@ def append(event: NewEvent, *, credential: Credential) -> Appended:
         StaleHead: the chain is no longer at `expected_seq`.
         AlreadyRegistered: a first event for a code that has a chain.
     """
-    _demand_transaction()
+    demand_transaction()
     if event.joint is not None:
         raise AssertionError("a joint event has several records: append_many")
     with _refusals(event.code), connection.cursor() as cursor:
@@ -142,7 +147,7 @@ def append(event: NewEvent, *, credential: Credential) -> Appended:
             ),
         )
         unit, seq, recorded_at, leaf = cursor.fetchone()
-    return Appended(event.battery_id, seq, unit, 0, recorded_at, bytes(leaf))
+    return Appended(event, seq, unit, 0, recorded_at, bytes(leaf))
 
 
 def append_many(events: Sequence[NewEvent], *, credential: Credential) -> list[Appended]:
@@ -152,7 +157,7 @@ def append_many(events: Sequence[NewEvent], *, credential: Credential) -> list[A
         StaleHead: some chain moved since it was read; nothing is written.
         AlreadyRegistered: a first event for a code that has a chain.
     """
-    _demand_transaction()
+    demand_transaction()
     if not 0 < len(events) <= submission.MOST_EVENTS:
         raise Malformed(field="events", reason="count", count=len(events))
     joints = [event.joint for event in events]
@@ -181,7 +186,7 @@ def append_many(events: Sequence[NewEvent], *, credential: Credential) -> list[A
         )
         unit, seqs, recorded, leaves = cursor.fetchone()
     return [
-        Appended(event.battery_id, seqs[k], unit, k, recorded[k], bytes(leaves[k]))
+        Appended(event, seqs[k], unit, k, recorded[k], bytes(leaves[k]))
         for k, event in enumerate(events)
     ]
 
@@ -194,20 +199,20 @@ def append_births(events: Sequence[NewEvent], *, credential: Credential) -> list
     """
     if len(events) < COPY_FROM:
         return append_many(events, credential=credential)
-    _demand_transaction()
+    demand_transaction()
     with _refusals(""), connection.cursor() as cursor:
         cursor.execute("SELECT o_unit, o_now FROM ledger_open_unit(%s)", (len(events),))
         unit, recorded_at = cursor.fetchone()
         leaves = copy_births(cursor, events, credential.number, unit, recorded_at)
     return [
-        Appended(event.battery_id, 0, unit, k, recorded_at, leaf)
+        Appended(event, 0, unit, k, recorded_at, leaf)
         for k, (event, leaf) in enumerate(zip(events, leaves, strict=True))
     ]
 
 
 def redact(*, battery_id: UUID, seq: int) -> bool:
     """Erase one record's payload and salt, keep its commitment; return whether there was one."""
-    _demand_transaction()
+    demand_transaction()
     with connection.cursor() as cursor:
         cursor.execute("SELECT ledger_redact(%s, %s)", (battery_id, seq))
         return bool(cursor.fetchone()[0])
@@ -257,8 +262,8 @@ def unit_root(events: Sequence[NewEvent]) -> bytes:
     )
 
 
-def _demand_transaction() -> None:
-    # In autocommit the record would stand without its projections.
+def demand_transaction() -> None:
+    """Raise AssertionError outside a transaction: a record would stand without its projections."""
     if not transaction.get_connection().in_atomic_block:
         raise AssertionError("the ledger is written inside a transaction")
 
