@@ -37,7 +37,15 @@ class Event(models.Model):
 
     class Meta:
         db_table = "event"
-        indexes = [models.Index(fields=["unit", "ordinal"], name="event_by_unit")]
+        indexes = [
+            models.Index(fields=["unit", "ordinal"], name="event_by_unit"),
+            # From one battery's record to the other rows of the same event. Births have none.
+            models.Index(
+                fields=["event_id"],
+                condition=models.Q(event_id__isnull=False),
+                name="event_by_joint",
+            ),
+        ]
         constraints = [
             vocabulary("kind", EventKind, table="event"),
             hash_length("leaf", table="event"),

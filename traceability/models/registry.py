@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
+from django.db.models.functions import Reverse
 from django.utils.translation import gettext_lazy as _
 
 from traceability.core.codes import Level, Scheme
@@ -165,9 +167,15 @@ class Battery(models.Model):
                 fields=["code"], name="battery_code_front", opclasses=["text_pattern_ops"]
             ),
             models.Index(
+                OpClass(Reverse("code"), name="text_pattern_ops"), name="battery_code_back"
+            ),
+            models.Index(
                 models.expressions.F("registrant"),
                 models.expressions.F("recorded_at").desc(),
                 name="battery_by_registrant",
+            ),
+            models.Index(
+                fields=["lot", "line"], condition=~models.Q(lot=""), name="battery_by_lot"
             ),
         ]
 
@@ -217,6 +225,9 @@ class Component(models.Model):
         indexes = [
             models.Index(
                 fields=["code"], name="component_code_front", opclasses=["text_pattern_ops"]
+            ),
+            models.Index(
+                OpClass(Reverse("code"), name="text_pattern_ops"), name="component_code_back"
             ),
             models.Index(fields=["lot", "line"], name="component_by_lot"),
         ]
