@@ -43,6 +43,7 @@ class Told(NamedTuple):
     recorded_at: datetime
     actor: int
     body: str | None
+    leaf: bytes = b""
 
     def payload(self) -> dict[str, Any] | None:
         """Return the payload as a JSON object, None where it was erased."""

@@ -48,13 +48,28 @@ def chains_of(battery_ids: Collection[UUID]) -> dict[UUID, list[Told]]:
     chains: dict[UUID, list[Told]] = {battery_id: [] for battery_id in battery_ids}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT battery_id, seq, kind, schema, occurred_at, recorded_at, actor, body"
+            "SELECT battery_id, seq, kind, schema, occurred_at, recorded_at, actor, body, leaf"
             " FROM event WHERE battery_id = ANY(%s) ORDER BY battery_id, seq",
             (list(battery_ids),),
         )
         for battery_id, *row in cursor.fetchall():
             chains[battery_id].append(Told._make(row))
     return chains
+
+
+def insert(codes: Mapping[UUID, str], projections: Mapping[UUID, Projection]) -> None:
+    """Make the rows of batteries that were born by an event; their other rows are `write`'s."""
+    if not projections:
+        return
+    names = ", ".join(BATTERY_COLUMNS)
+    arrays = ", ".join(f"%s::{type_}[]" for type_ in _BATTERY_TYPES)
+    rows = [(id_, codes[id_], *projection.battery) for id_, projection in projections.items()]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO battery (battery_id, code, {names})"  # noqa: S608 - constant columns
+            f" SELECT * FROM unnest(%s::uuid[], %s::text[], {arrays})",
+            columns_of(rows, 2 + len(BATTERY_COLUMNS)),
+        )
 
 
 def write(projections: Mapping[UUID, Projection]) -> None:

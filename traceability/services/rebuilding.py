@@ -174,7 +174,7 @@ def _stream(battery_ids: Collection[UUID] | None) -> Iterator[Chain]:
         rows = iter(lambda: cursor.fetchmany(ROWS_FROM_SERVER), [])
         flat = (row for block in rows for row in block)
         for (battery_id, code), group in groupby(flat, key=itemgetter(0, 1)):
-            yield battery_id, code, [Told._make(row[2:]) for row in group]
+            yield battery_id, code, [Told(*row[2:]) for row in group]
 
 
 def _expected(batch: Sequence[Chain]) -> tuple[dict[UUID, Projection], list[Difference]]:

@@ -128,7 +128,12 @@ def utc_offset(moment: datetime) -> str:
 
 
 def completed(
-    kind: EventKind, said: Mapping[str, object], *, by: str, offset: str, **known: object
+    kind: EventKind,
+    said: Mapping[str, object],
+    *,
+    by: str,
+    offset: str,
+    known: Mapping[str, object],
 ) -> payloads.Payload:
     """Return the payload of a new event: what was said, what we know, the rest unknown.
 
