@@ -187,6 +187,33 @@ def story(
     )
 
 
+def latest(*, actor: Actor, limit: int) -> list[Facts]:
+    """Return what was recorded last of what the actor may see, newest first."""
+    seen = visibility.visible_batteries(actor).order_by("-recorded_at", "code")
+    ids = list(seen.values_list("battery_id", flat=True)[:limit])
+    facts = facts_of(ids)
+    return [facts[battery_id] for battery_id in ids]
+
+
+def raw_record(
+    code: str, seq: int, *, actor: Actor
+) -> tuple[chains.RawRecord, dict[str, object] | None]:
+    """Return a record down to its bytes, and its payload.
+
+    Raises:
+        NotFound: no such record, or its payload is not for this actor.
+    """
+    normal = codes.normalise(code)
+    battery_id = codes.battery_id_of(normal)
+    records = []
+    if visibility.sight_of(actor, battery_id) is Sight.WHOLE:
+        records = chains.records_at(battery_id, [seq - 1, seq])
+    raw = chains.raw_of(normal, records, seq)
+    if raw is None:
+        raise NotFound(what="record", key=f"{normal}/{seq}")
+    return raw, records[-1].payload()
+
+
 def tell_events(
     records: Sequence[StoredRecord],
     steps: Mapping[int, history.Step],
@@ -209,7 +236,7 @@ def tell_events(
             corrections.setdefault(fix.seq, []).append(event)
     nested = {event.seq for events in corrections.values() for event in events}
     return tuple(
-        replace(event, corrections=tuple(corrections.get(seq, ())))
+        replace(event, corrections=tuple(corrections[seq])) if seq in corrections else event
         for seq, event in told.items()
         if seq not in nested
     )
