@@ -177,7 +177,10 @@ def verify(data: bytes) -> Summary:
         joint=tuple(row[0] for row in rows if row[7] is not None),
         manifests=checked,
         manifests_missing=tuple(
-            seq for seq in payloads if "manifest_root" in payloads[seq] and seq not in listed
+            seq
+            for seq, payload in payloads.items()
+            # A confirmation names a root, too, but brings no manifest; "" names none.
+            if payload.get("manifest_root") and "components" in payload and seq not in listed
         ),
         paths=paths,
     )
