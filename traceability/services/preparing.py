@@ -29,6 +29,8 @@ _SAYS_STRUCTURE = frozenset(
     {"structure", "manifest_root", "components", "modules", "cells", "unfiled", "version",
      "replaced_root", "annulled_root", "manifest_version", "manifest_path", "is_by_maker"}
 )  # fmt: skip
+# Births come with registration; who erases a payload does that and not only says so.
+_NOT_REPORTED = frozenset({EventKind.REGISTERED, EventKind.OPENED, EventKind.REDACTED})
 # Taking one of these back would bring an earlier structure into force unseen.
 _NOT_WITHDRAWN = STRUCTURING | {EventKind.STRUCTURE_ANNULLED, EventKind.SEPARATED}
 
@@ -108,8 +110,8 @@ def prepare(report: ReportedEvent, place: Place, rights: Rights, *, offset: str)
 
 def check_sender(kind: EventKind, actor: Actor, *, level: str) -> None:
     """Refuse a kind that does not come as a report, or not from this sender."""
-    if kind in (EventKind.REGISTERED, EventKind.OPENED):
-        raise Malformed(field="kind", reason="by_registration", text=kind.name.lower())
+    if kind in _NOT_REPORTED:
+        raise Malformed(field="kind", reason="not_reported", text=kind.name.lower())
     check_open(kind)
     check_may_record(kind, roles=actor.roles, level=level)
 
@@ -204,6 +206,9 @@ def _corrected(report: ReportedEvent, place: Place, rights: Rights, offset: str)
     if rights.organisations.get(target.actor) != rights.actor.organisation.pk:
         raise NotPermitted(act="corrected", battery=place.code, seq=target.seq)
     kind = EventKind(target.kind)
+    if kind is EventKind.REDACTED:
+        # What is erased stays erased, and so does the record of it.
+        raise Impossible(reason="other_kind", kind="corrected", found=kind.name.lower())
     right = said.get("body") or {}
     if not isinstance(right, Mapping):
         raise Malformed(field="body", reason="type")

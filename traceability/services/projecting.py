@@ -130,7 +130,7 @@ def project(
     current = story.current
     if current is None:
         raise AssertionError("a chain has events")
-    life = _present_life(told)
+    life = _present_life([event for event in told if event.kind != EventKind.REDACTED])
     bodies = _bodies(life, story)
     is_annulled = current.state is State.ANNULLED
     stays, second = _stays(story, bodies)
@@ -184,7 +184,8 @@ def _bodies(life: Sequence[Told], story: history.Story) -> dict[int, dict[str, A
 def _counts_from(story: history.Story, life: Sequence[Told]) -> datetime:
     """Return the time of the annulment that holds, else of the birth."""
     if story.current is not None and story.current.state is State.ANNULLED:
-        return story.steps[-1].occurred_at
+        ended = (s for s in story.steps if s.entry.kind is EventKind.ANNULLED)
+        return list(ended)[-1].occurred_at
     return next(s.occurred_at for s in story.steps if s.entry.seq == life[0].seq)
 
 

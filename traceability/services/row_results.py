@@ -57,18 +57,31 @@ def read(part: JobRows) -> Iterator[RowResult]:
         yield RowResult(*orjson.loads(line))
 
 
+def forget(job_id: UUID, code: str) -> None:
+    """Leave of a battery's rows what became of them, and nothing of what they said."""
+    for part in JobRows.objects.filter(job_id=job_id).order_by("part"):
+        rows = list(read(part))
+        kept = [row._replace(params={}) if row.code == code else row for row in rows]
+        if kept != rows:
+            part.packed = _packed(kept)
+            JobRows.objects.filter(job_id=job_id, part=part.part).update(packed=part.packed)
+
+
+def _packed(rows: Iterable[RowResult]) -> bytes:
+    return zlib.compress(b"\n".join([orjson.dumps(tuple(row), default=str) for row in rows]), 1)
+
+
 def _parts(job_id: UUID, rows: Iterable[RowResult]) -> Iterator[JobRows]:
     remaining = iter(rows)
     first_row = part = 0
     while taken := list(islice(remaining, ROWS_PER_PART)):
-        lines = b"\n".join([orjson.dumps(tuple(row), default=str) for row in taken])
         yield JobRows(
             job_id=job_id,
             part=part,
             first_row=first_row,
             rows=len(taken),
             failed=sum(row.result in FAILED for row in taken),
-            packed=zlib.compress(lines, 1),
+            packed=_packed(taken),
         )
         part += 1
         first_row += len(taken)
