@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from traceability.core.lifecycle import Confirmation, Flag, State
 from traceability.models.parties import Organisation
 from traceability.portal import code_parts, words
+from traceability.queries import masks
 from traceability.queries.batteries import Party
 
 register = template.Library()
@@ -45,7 +46,7 @@ def term(value: object) -> str:
 @register.filter
 def tone(value: object) -> str:
     """Return the class that a state or flag is coloured by."""
-    return _TONES.get(value, "plain") if isinstance(value, State | Confirmation | Flag) else "plain"
+    return _TONES.get(value, "") if isinstance(value, State | Confirmation | Flag) else ""
 
 
 @register.filter
@@ -92,7 +93,7 @@ def organisation_name(organisation: Organisation) -> str:
 @register.filter
 def masked_vin(vin: str) -> str:
     """Return a vehicle's number with the middle hidden."""
-    return words.masked_vin(vin)
+    return masks.masked_vin(vin)
 
 
 @register.filter

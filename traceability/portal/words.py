@@ -5,10 +5,11 @@ Terms that the core has in both languages (kinds, states, roles) are not repeate
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.functional import Promise
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
@@ -19,11 +20,10 @@ from traceability.core.roles import TERMS as ROLE_TERMS
 from traceability.core.roles import Role, Term
 from traceability.models.registry import FindingKind
 from traceability.queries.kinship import Relation
+from traceability.queries.masks import masked_payload
 from traceability.queries.search import Match
 
 Text = str | Promise
-
-_VIN = re.compile(r"(?<![0-9A-Z])[0-9A-HJ-NPR-Z]{17}(?![0-9A-Z])")
 
 FIELDS: Mapping[str, Text] = MappingProxyType(
     {
@@ -172,25 +172,17 @@ def is_chinese() -> bool:
     return (get_language() or "zh").startswith("zh")
 
 
-def masked_vin(vin: str) -> str:
-    """Return a vehicle's number with the middle hidden: the first 3 and the last 6 stay.
-
-    Common practice (domain facts, 11); who must see more asks for the evidence file.
-    """
-    return f"{vin[:3]}********{vin[-6:]}" if len(vin) == 17 else vin
-
-
 def facts_of(payload: Mapping[str, object]) -> Iterator[tuple[Text, Text]]:
     """Yield what a payload says, as label and value, leaving out what it leaves open."""
-    for name, value in payload.items():
+    for name, value in masked_payload(payload).items():
         if name in _NOT_SHOWN or value in ("", [], {}):
             continue
         yield FIELDS.get(name, name.replace("_", " ")), _shown(name, value)
 
 
 def _shown(name: str, value: object) -> Text:
-    if name == "vin" and isinstance(value, str):
-        return masked_vin(value)
+    if name == "occurred_at" and (moment := parse_datetime(str(value))) is not None:
+        return timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, list):
@@ -198,8 +190,3 @@ def _shown(name: str, value: object) -> Text:
     if name in _ENUMERATED or name == "reason":
         return VALUES.get(str(value), str(value))
     return str(value)
-
-
-def names_a_vehicle(payload: Mapping[str, object] | None) -> bool:
-    """Return whether a payload holds a vehicle's number anywhere."""
-    return payload is not None and _VIN.search(str(payload)) is not None

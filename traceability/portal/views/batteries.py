@@ -20,7 +20,7 @@ from traceability.models.parties import Scope
 from traceability.portal import code_parts, words
 from traceability.portal.access import members, page
 from traceability.portal.acting import now
-from traceability.queries import batteries, bundles, trace
+from traceability.queries import batteries, bundles, masks, trace
 from traceability.queries.batteries import Story, Told
 from traceability.queries.composition import Tree
 from traceability.services.acting import Actor
@@ -76,7 +76,7 @@ def record(request: HttpRequest, actor: Actor, code: str, seq: int) -> HttpRespo
         "code": codes.normalise(code),
         "seq": seq,
         "raw": raw,
-        "is_masked": words.names_a_vehicle(payload),
+        "is_masked": masks.names_a_vehicle(payload),
     }
     return render(request, "portal/record.html", page(actor, **context))
 

@@ -32,7 +32,7 @@ def label(request: HttpRequest, code: str) -> HttpResponse:
     text = codes.normalise(code[:LONGEST_TEXT])
     read = _read(text)
     context = {
-        "hides_sign_in": True,
+        "is_public": True,
         "text": text,
         "code": read,
         "level": code_parts.LEVELS.get(read.level or "", "") if read else "",

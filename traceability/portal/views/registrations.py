@@ -145,7 +145,7 @@ class ShownRow(NamedTuple):
 
 def _shown(row: RowResult) -> ShownRow:
     at = row.position if 0 < row.position <= len(row.code) else 0
-    name, tone = RESULTS.get(row.result, (row.result, "plain"))
+    name, tone = RESULTS.get(row.result, (row.result, ""))
     return ShownRow(
         sheet=row.sheet,
         row=row.row,
