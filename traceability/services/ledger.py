@@ -273,8 +273,9 @@ def _refusals(code: str) -> Iterator[None]:
     """Turn the database's refusals into ours, by SQLSTATE and never by a constraint's name."""
     try:
         yield
-    except DatabaseError as error:
-        cause = error.__cause__
+    except (DatabaseError, psycopg.Error) as error:
+        # COPY goes past Django, and so do its errors.
+        cause = error if isinstance(error, psycopg.Error) else error.__cause__
         sqlstate = cause.sqlstate if isinstance(cause, psycopg.Error) else None
         if sqlstate == STALE_HEAD:
             raise StaleHead(battery=code) from error
