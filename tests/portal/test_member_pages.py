@@ -68,6 +68,9 @@ def test_signing_in_works_and_a_wrong_password_says_so(maker):
         "/sign-in/", {"username": "zhang", "password": "right", "next": "/registrations/"}
     )
     assert right["Location"] == "/registrations/"
+    client.post("/sign-out/")
+    plain = client.post("/sign-in/", {"username": "zhang", "password": "right"})
+    assert plain["Location"] == "/"
     assert client.get("/sign-out/").status_code == 405
     assert client.post("/sign-out/").status_code == 302
     assert client.get("/registrations/").status_code == 302

@@ -17,7 +17,9 @@ from traceability.services.acting import Actor
 ONE_YEAR_S = 365 * 24 * 3600
 
 sign_in = everybody(
-    LoginView.as_view(template_name="portal/sign_in.html", redirect_authenticated_user=True)
+    LoginView.as_view(
+        template_name="portal/sign_in.html", next_page="home", redirect_authenticated_user=True
+    )
 )
 sign_out = everybody(LogoutView.as_view(next_page="home"))
 
