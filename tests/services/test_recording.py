@@ -670,10 +670,10 @@ def test_what_turns_out_impossible_stays_with_its_reason(maker):
 
 
 def test_a_part_waits_for_its_pack_and_its_reports_for_the_part(maker):
-    part = stored.code("M", 77701)
+    part = stored.code("M", 77700)
     record(maker, report(part, K.SEPARATED))
     record(maker, factory_test(part, days=1))
-    pack = stored.pack(maker, 777)
+    pack = stored.store(maker, stored.components(UNKNOWN, 2, 3, first=77700))
     assert part in pack.modules
     now = SPRING + timedelta(days=2)
     assert quarantine.place_waiting([pack.battery_id], now=now) == 2
@@ -687,11 +687,11 @@ def test_what_waited_for_a_part_is_placed_when_it_is_separated(maker, pack):
 
 
 def test_a_joint_event_waits_whole(maker, pack):
-    stranger = stored.code("M", 77701)
+    stranger = stored.code("M", 77700)
     events = [report(code, K.SEPARATED, joint="a") for code in (pack.modules[0], stranger)]
     outcomes = record(maker, *events)
     assert {outcome.result for outcome in outcomes} == {Result.QUARANTINED}
-    other = stored.pack(maker, 777)
+    other = stored.store(maker, stored.components(UNKNOWN, 2, 3, first=77700))
     assert quarantine.place_waiting([other.battery_id], now=SPRING + timedelta(days=2)) == 2
     rows = Event.objects.filter(kind=K.SEPARATED)
     assert {each.participants_n for each in rows} == {2}
